@@ -137,6 +137,9 @@ class TrainingConfig:
     """Trunk in half precision; where nothing is said, it is used where the processor has it."""
     encode: Literal["before", "drawn"] = "before"
     """When tokenizers turn records into examples: all of them before the training, or each when it is drawn."""
+    hearings: int = 8
+    """Other hearings of each given sound of one's own that are learnt from as often as the sound itself: faster and higher or
+    slower and lower, later, louder or softer, under noise. 0 where pitch, pace, loudness or noise is what is to be told."""
     workers: int = 0
     """Processes that make the batches beside the training, tokenizers included; 0 leaves that to a thread of it."""
     fp8: bool = False
@@ -150,7 +153,9 @@ class TrainingConfig:
     """Also write the metrics for TensorBoard, which comes with the extra of that name."""
 
     def __post_init__(self) -> None:
-        check_least(self, "training", steps=1, save_every=1, warmup=0, show_every=0, adapter_rank=0, ramp=0, workers=0)
+        check_least(
+            self, "training", steps=1, save_every=1, warmup=0, show_every=0, adapter_rank=0, ramp=0, workers=0, hearings=0
+        )
         check_positive(self, "training", "learning_rate", "clip")
         for name in ("final_share", "decay_share"):
             if not 0 <= getattr(self, name) <= 1:

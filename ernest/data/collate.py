@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.config.tables import SequenceConfig
-from ernest.data.corruption import RowCorruption, draw_flips
+from ernest.data.corruption import RowCorruption, draw_flips, misheard, near_codes
 from ernest.data.examples import EncodedSegment
 from ernest.data.layout import PackedExample
 from ernest.device import HOST
@@ -118,13 +118,23 @@ class _Content:
         sounds = [segment for segment in segments if segment.form == "codes"]
         if sounds:
             end = np.full((1, sounds[0].data.shape[1]), self.tokenizers.audio.config.codebook, np.int16)
-            values = np.concatenate([part for segment in sounds for part in (segment.data, end)])
+            values = np.concatenate([part for segment in sounds for part in (self._codes(segment, draws), end)])
             self.codes.append((offset + np.flatnonzero(layout.source == CODE), values))
             index = np.flatnonzero((layout.code_target >= 0) & (layout.weight > 0))
             self.code_targets.append((offset + index, values[layout.code_target[index]]))
         voices = [segment.data for segment in segments if segment.form == "voice"]
         if voices:
             self.voices.append((offset + np.flatnonzero(layout.source == VOICE), np.concatenate(voices)))
+
+    def _codes(self, segment: EncodedSegment, draws: RowCorruption | None) -> np.ndarray:
+        """Those of a sound; in training, of another hearing of it, some are misheard."""
+        if draws is None or not segment.other:
+            return segment.data
+        return misheard(segment.data, self.near_codes, draws.codes)
+
+    @cached_property
+    def near_codes(self) -> np.ndarray:
+        return near_codes(self.tokenizers.audio.quantiser.codebooks)
 
     def _add_cells(self, offset: int, layout: Layout, segments: Sequence[EncodedSegment], draws: RowCorruption | None) -> None:
         quantiser = self.tokenizers.vision.quantiser

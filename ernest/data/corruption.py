@@ -1,4 +1,5 @@
-"""What training does to the history of made pictures and films: bits are turned over, and frames hidden from later ones.
+"""What training does to the history of made pictures and films: bits are turned over, and frames hidden from later ones; and to
+other hearings of given sounds, whose codes are taken for their neighbours.
 
 Every draw comes from a generator of its row, so that a row is corrupted alike whoever makes it, before and after a resume.
 """
@@ -15,23 +16,44 @@ from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 NOISE = 0.5
 """A rate at which a bit says nothing: corruption that grows with time stops there."""
 
+NEAR = 8
+"""Entries of a codebook for which a given code may be taken."""
+MISHEARD = 0.6
+"""Share of the codes of a hearing that are taken for others, at most."""
+
 
 @dataclass(frozen=True)
 class RowCorruption:
-    """The draws of one row, whose seed is `seed`: of flips by one generator, of hidden frames by another."""
+    """The draws of one row, whose seed is `seed`: of flips, of hidden frames and of codes by a generator each."""
 
     config: SequenceConfig
     flips: torch.Generator
     frames: np.random.Generator
+    codes: np.random.Generator
 
     @classmethod
     def seeded(cls, config: SequenceConfig, seed: int) -> "RowCorruption":
-        return cls(config, torch.Generator().manual_seed(seed), np.random.default_rng((seed, 1)))
+        frames, codes = (np.random.default_rng((seed, number)) for number in (1, 2))
+        return cls(config, torch.Generator().manual_seed(seed), frames, codes)
 
     def hidden(self, frames: int) -> Tensor:
         """Bool `[frames]` of a segment: those that later ones do not see, each but the last with `frame_mask_rate`."""
         drawn = self.frames.random(frames - 1) < self.config.frame_mask_rate
         return torch.from_numpy(np.append(drawn, False))
+
+
+def near_codes(codebooks: Tensor) -> np.ndarray:
+    """The `NEAR` nearest others of each entry of codebooks `[levels, entries, latent]`: int `[levels, entries, NEAR]`, or all
+    others where there are fewer."""
+    return torch.cdist(codebooks, codebooks).argsort(2)[:, :, 1 : NEAR + 1].cpu().numpy()
+
+
+def misheard(codes: np.ndarray, near: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Codes int `[frames, levels]` of a sound, in the place of some of which, at a rate from U(0, `MISHEARD`), stands one of the
+    `near_codes`."""
+    hit = generator.random(codes.shape) < generator.uniform(0, MISHEARD)
+    other = near[np.arange(codes.shape[1]), codes, generator.integers(near.shape[2], size=codes.shape)]
+    return np.where(hit, other, codes).astype(codes.dtype)
 
 
 def draw_flips(quantiser: MultiScaleBits, frames: int, config: SequenceConfig, generator: torch.Generator) -> Tensor:

@@ -9,9 +9,9 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ernest.data.examples import Example, encode, outline
+from ernest.data.examples import Example, encode, hear, is_heard, outline
 from ernest.data.store import ExampleStore
-from ernest.sequence.record import Record
+from ernest.sequence.record import Record, Segment
 from ernest.tokenizers.bundle import Tokenizers
 
 LOOKED_AT, ENCODED = 1 << 14, 1 << 9
@@ -25,25 +25,45 @@ class DrawnExamples:
     `glance` runs no tokenizer: its latents and codes have the right length, and hold nothing.
     """
 
-    def __init__(self, records: Sequence[Record], tasks: Sequence[str], tokenizers: Tokenizers, fingerprint: str) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        tasks: Sequence[str],
+        tokenizers: Tokenizers,
+        fingerprint: str,
+        hearings: int = 0,
+    ) -> None:
         self.records, self.names, self.tokenizers, self.fingerprint = records, tasks, tokenizers, fingerprint
+        self.hearings = hearings
         self.glance = lru_cache(LOOKED_AT)(self._outline)
-        self.taken = lru_cache(ENCODED)(self.__getitem__)
+        self.taken = lru_cache(ENCODED)(self._version)
 
     def __reduce__(self) -> tuple[type, tuple]:
-        return DrawnExamples, (self.records, self.names, self.tokenizers, self.fingerprint)
+        return DrawnExamples, (self.records, self.names, self.tokenizers, self.fingerprint, self.hearings)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Example:
-        """The example, as its tokenizers make it now, its arrays laid out as on disk: sums over another layout are other bits."""
-        (example,) = encode([self.records[index]], self.tokenizers)
-        laid_out = (one if one.form == "text" else replace(one, data=np.ascontiguousarray(one.data)) for one in example.segments)
+        """The example, as its tokenizers make it now, without its other versions."""
+        return self._version(index)
+
+    def _version(self, index: int, versions: tuple[int, ...] = ()) -> Example:
+        """With such versions of its sounds. Its arrays are laid out as on disk: sums over another layout are other bits."""
+        record = self.records[index]
+        numbers = versions or (0,) * len(record.segments)
+        (example,) = encode([replace(record, segments=tuple(map(self._segment, record.segments, numbers)))], self.tokenizers)
+        laid_out = (
+            one if one.form == "text" else replace(one, data=np.ascontiguousarray(one.data), other=number > 0)
+            for one, number in zip(example.segments, numbers, strict=True)
+        )
         return replace(example, segments=tuple(laid_out))
 
+    def _segment(self, segment: Segment, version: int) -> Segment:
+        return hear(segment, version, self.tokenizers) if version and is_heard(segment) else segment
+
     def _outline(self, index: int) -> Example:
-        return outline(self.records[index], self.tokenizers)
+        return outline(self.records[index], self.tokenizers, self.hearings)
 
     @cached_property
     def tasks(self) -> dict[str, np.ndarray]:

@@ -3,13 +3,14 @@ latents, so that bits can be flipped anew; given pictures stay pixels, for both 
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from ernest.data.hearings import heard_length, heard_otherwise
 from ernest.sequence.groups import CodeTokens, PatchTokens, ScaleTokens, TextTokens, Tokens, VoiceTokens
 from ernest.sequence.record import Record, Segment
 from ernest.tokenizers.bundle import Tokenizers
@@ -21,19 +22,21 @@ Form = Literal["text", "pixels", "latent", "codes", "voice"]
 @dataclass(frozen=True)
 class EncodedSegment:
     """A tokenised segment. `data` by form: text a `str`; pixels uint8 `[frames, height, width, 3]`; latent float16
-    `[frames, bits, rows, columns]`; codes int16 `[frames, levels]`; voice float32 `[1, numbers]`. `others` are texts that may
-    stand in the place of a text."""
+    `[frames, bits, rows, columns]`; codes int16 `[frames, levels]`; voice float32 `[1, numbers]`. `others` may stand in
+    its place: texts for a text, for a given sound the codes of other hearings."""
 
     form: Form
     data: Any
     made: bool
     video: bool = False
     open: bool = False
-    others: tuple[str, ...] = ()
+    others: tuple[Any, ...] = ()
+    other: bool = False
+    """Whether one of the others stands in its place."""
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """Of a text: all that may stand there."""
+    def versions(self) -> tuple[Any, ...]:
+        """All that may stand there."""
         return (self.data, *self.others)
 
 
@@ -44,14 +47,30 @@ class Example:
     segments: tuple[EncodedSegment, ...]
     task: str
 
+    def version(self, numbers: Sequence[int]) -> "Example":
+        """With this version of each segment in its place, and no others."""
+        chosen = zip(self.segments, numbers, strict=True)
+        segments = (replace(one, data=one.versions[n], others=(), other=n > 0) if one.others else one for one, n in chosen)
+        return replace(self, segments=tuple(segments))
 
-def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256) -> Iterable[Example]:
-    """Examples of records, in order; pictures and sounds go through their tokenizers a chunk at a time."""
+
+def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256, hearings: int = 0) -> Iterable[Example]:
+    """Examples of records, in order; pictures and sounds go through their tokenizers a chunk at a time. The others of given
+    sounds are so many other hearings of them."""
     records = iter(records)
     while part := list(islice(records, chunk)):
-        encoded = iter(encode_segments([segment for record in part for segment in record.segments], tokenizers))
+        segments = [segment for record in part for segment in record.segments]
+        encoded = iter(_with_hearings(segments, tokenizers, hearings))
         for record in part:
             yield Example(tuple(islice(encoded, len(record.segments))), record.task)
+
+
+def _with_hearings(segments: Sequence[Segment], tokenizers: Tokenizers, hearings: int) -> Iterator[EncodedSegment]:
+    """Encoded segments, of which given sounds have others: other hearings, whose encoding leaves their own as it is."""
+    numbers = range(1, hearings + 1)
+    others = iter(_codes([hear(one, number, tokenizers) for one in segments if is_heard(one) for number in numbers], tokenizers))
+    for segment, one in zip(segments, encode_segments(segments, tokenizers), strict=True):
+        yield replace(one, others=tuple(islice(others, hearings))) if is_heard(segment) else one
 
 
 def encode_segments(segments: Sequence[Segment], tokenizers: Tokenizers) -> tuple[EncodedSegment, ...]:
@@ -61,14 +80,27 @@ def encode_segments(segments: Sequence[Segment], tokenizers: Tokenizers) -> tupl
     return tuple(_encoded(segment, latents, *heard) for segment in segments)
 
 
-def outline(record: Record, tokenizers: Tokenizers) -> Example:
+def outline(record: Record, tokenizers: Tokenizers, hearings: int = 0) -> Example:
     """An example of the same layout as that of `record`, with empty latents and codes of the right length: no tokenizer runs."""
     drawn = (_frames(segment) for segment in record.segments if _is_drawn(segment))
     latents = (frames[: tokenizers.media.latents(len(frames))] for frames in drawn)
-    samples = tokenizers.audio.config.samples
-    codes = (np.empty(-(-len(segment.data) // samples)) for segment in record.segments if _is_coded(segment))
+    audio = tokenizers.audio.config
+    empty = lambda samples: np.empty(-(-samples // audio.samples))
+    codes = (empty(len(segment.data)) for segment in record.segments if _is_coded(segment))
     voices = itertools.repeat(np.empty((1, 0)))
-    return Example(tuple(_encoded(segment, latents, codes, voices) for segment in record.segments), record.task)
+    segments = []
+    for segment in record.segments:
+        one = _encoded(segment, latents, codes, voices)
+        if is_heard(segment):
+            lengths = (heard_length(segment.data, audio.sample_rate, number) for number in range(1, hearings + 1))
+            one = replace(one, others=tuple(map(empty, lengths)))
+        segments.append(one)
+    return Example(tuple(segments), record.task)
+
+
+def hear(segment: Segment, number: int, tokenizers: Tokenizers) -> Segment:
+    """Hearing `number` of a sound."""
+    return replace(segment, data=heard_otherwise(segment.data, tokenizers.audio.config.sample_rate, number))
 
 
 def _encoded(
@@ -95,6 +127,11 @@ def _is_drawn(segment: Segment) -> bool:
 def _is_coded(segment: Segment) -> bool:
     """Whether it is a sound that is kept as codes, as a sample of a voice is not."""
     return segment.kind == "audio" and not segment.voice
+
+
+def is_heard(segment: Segment) -> bool:
+    """Whether it is a sound to be understood, other than a sample of a voice."""
+    return _is_coded(segment) and not segment.made
 
 
 def _frames(segment: Segment) -> np.ndarray:

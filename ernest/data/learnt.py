@@ -22,7 +22,7 @@ def what_is_learnt(store: Examples, weights: Mapping[str, float], length: int) -
                     directions[direction(given, kind)] = None
                 given.append(kind)
                 if kind == "text":
-                    words |= set().union(*map(words_of, segment.texts))
+                    words |= set().union(*map(words_of, segment.versions))
     return Learnt(tuple(directions), tuple(sorted(words)), length)
 
 

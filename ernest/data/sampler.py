@@ -1,7 +1,7 @@
 """Draws and packs the examples of a training step's rows, each a function of (seed, step, row) alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -49,15 +49,16 @@ def row(
     length = lambda drawn: drawn.length
     _, leftover = fill_row(draws, length, config.length)
     placed, _ = fill_row(draws, length, config.length, leftover)
-    return [lay_out_segments(store.taken(drawn.index), drawn.segments, tokenizers) for drawn in placed]
+    return [lay_out_segments(store.taken(drawn.index, drawn.versions), drawn.segments, tokenizers) for drawn in placed]
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """The number of an example, its segments as tokens, and its positions. Three of four are not placed in the row, and need
-    neither a layout nor to be encoded."""
+    """The number of an example, which version of each segment that is no text, all as tokens, and their positions. Three of four
+    are not placed in the row, and need neither a layout nor to be encoded."""
 
     index: int
+    versions: tuple[int, ...]
     segments: tuple[tuple[Tokens, bool], ...]
     length: int
 
@@ -86,21 +87,20 @@ def _draws(
         makes_media = any(segment.made and segment.form != "text" for segment in example.segments)
         drop_condition = bool(rng.random() < config.condition_dropout) and makes_media
         cut = lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng)
-        chosen = one_of_texts(example.segments, rng)
-        segments = tokenise_segments(chosen, tokenizers, cut, drop_condition)
+        versions = draw_versions(example.segments, rng)
+        segments = tokenise_segments(example.version(versions).segments, tokenizers, cut, drop_condition)
         length = count_positions(segments, tokenizers)
-        if length > config.length:  # cut finely by dropout, an example that just fits a row may not
-            segments = tokenise_segments(chosen, tokenizers, tokenizers.text.encode, drop_condition)
+        if length > config.length:  # cut finely by dropout, or heard slowly, an example that just fits a row may not
+            versions = tuple(n if one.form == "text" else 0 for n, one in zip(versions, example.segments, strict=True))
+            segments = tokenise_segments(example.version(versions).segments, tokenizers, tokenizers.text.encode, drop_condition)
             length = count_positions(segments, tokenizers)
         waiting = waiting + 1 if length > config.length and config.grows_to else 0
         if not waiting:
-            yield _Drawn(index, segments, length)
+            sounds = tuple(0 if one.form == "text" else n for n, one in zip(versions, example.segments, strict=True))
+            yield _Drawn(index, sounds, segments, length)
     raise ValueError(f"sequence.length = {config.length}: no example of the mixture seems to fit a row before rows grow")
 
 
-def one_of_texts(segments: Sequence[EncodedSegment], rng: np.random.Generator) -> list[EncodedSegment]:
-    """The segments with one of the texts of each that has several; nothing is drawn where none has."""
-    return [
-        replace(segment, data=segment.texts[rng.integers(len(segment.texts))], others=()) if segment.others else segment
-        for segment in segments
-    ]
+def draw_versions(segments: Sequence[EncodedSegment], rng: np.random.Generator) -> tuple[int, ...]:
+    """Which version of each segment; nothing is drawn for those that have but one."""
+    return tuple(int(rng.integers(1 + len(segment.others))) if segment.others else 0 for segment in segments)

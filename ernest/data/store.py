@@ -38,14 +38,15 @@ class ExampleStore:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def taken(self, index: int) -> Example:
-        """What a row is made of: the same as `glance` gives, of what is encoded."""
-        return self.glance(index)
+    def taken(self, index: int, versions: tuple[int, ...] = ()) -> Example:
+        """What a row is made of: such `versions` of what `glance` gives, the first ones where nothing is said."""
+        return self.glance(index).version(versions) if any(versions) else self.glance(index)
 
     def __getitem__(self, index: int) -> Example:
         """The example, whose arrays are copied: into memory that can be written and does not hang on the file."""
         example = self._read(index)
-        segments = (replace(one, data=one.data if one.form == "text" else np.array(one.data)) for one in example.segments)
+        own = lambda data: data if isinstance(data, str) else np.array(data)
+        segments = (replace(one, data=own(one.data), others=tuple(map(own, one.others))) for one in example.segments)
         return replace(example, segments=tuple(segments))
 
     def _read(self, index: int) -> Example:
@@ -111,11 +112,14 @@ def _entry(segment: EncodedSegment, arrays: ArrayWriter) -> dict[str, Any]:
     if segment.form == "text":
         return entry | {"text": segment.data} | ({"others": segment.others} if segment.others else {})
     start, end = arrays.append(segment.form, segment.data)
-    return entry | {"start": start, "end": end, "video": segment.video, "open": segment.open}
+    entry |= {"start": start, "end": end, "video": segment.video, "open": segment.open}
+    return entry | ({"others": [arrays.append(segment.form, other) for other in segment.others]} if segment.others else {})
 
 
 def _segment(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> EncodedSegment:
     """The segment of a line."""
-    data = entry["text"] if entry["form"] == "text" else arrays[entry["form"]][entry["start"] : entry["end"]]
-    flags = entry.get("video", False), entry.get("open", False)
-    return EncodedSegment(entry["form"], data, entry["made"], *flags, tuple(entry.get("others", ())))
+    form, others, flags = entry["form"], entry.get("others", ()), (entry.get("video", False), entry.get("open", False))
+    if form == "text":
+        return EncodedSegment(form, entry["text"], entry["made"], *flags, tuple(others))
+    data, *others = (arrays[form][start:end] for start, end in ((entry["start"], entry["end"]), *others))
+    return EncodedSegment(form, data, entry["made"], *flags, tuple(others))

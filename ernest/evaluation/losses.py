@@ -98,12 +98,12 @@ def _given(example: Example) -> dict[tuple[str, bool], list[EncodedSegment]]:
 
 def _says_otherwise(one: Example, other: Example) -> bool:
     """Whether a text of one could not stand in its place in the other."""
-    texts = ([set(segment.texts) for segment in example.segments if segment.form == "text"] for example in (one, other))
+    texts = ([set(segment.versions) for segment in example.segments if segment.form == "text"] for example in (one, other))
     return any(own.isdisjoint(theirs) for own, theirs in zip(*texts, strict=True))
 
 
 def _can_lend(one: Example, other: Example) -> bool:
     """Whether one gives something of each form that the other is given, and is no part of it, nor the other of the one."""
-    ours, theirs = ({text for segment in example.segments if segment.form == "text" for text in segment.texts}
+    ours, theirs = ({text for segment in example.segments if segment.form == "text" for text in segment.versions}
                     for example in (one, other))  # fmt: skip
     return not (ours <= theirs or theirs <= ours) and _given(other).keys() <= _given(one).keys()

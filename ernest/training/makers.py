@@ -33,13 +33,14 @@ AHEAD = 2
 Made = tuple[Batch, SubModels | None]
 
 
-def open_examples(run: Path, tokenizers: Tokenizers) -> Examples:
-    """What a run trains on: examples that were encoded before it, or its records, which are encoded as they are drawn.
-    Raises ValueError where neither is there."""
+def open_examples(run: Path, tokenizers: Tokenizers, hearings: int = 0) -> Examples:
+    """What a run trains on: examples that were encoded before it, or its records, which are encoded as they are drawn, with
+    so many other hearings of given sounds. Raises ValueError where neither is there."""
     if (run / "examples").is_dir() or not (run / "decoded" / LINES).is_file():
         return ExampleStore(run / "examples")
     decoded = DecodedRecords(run / "decoded")
-    return DrawnExamples(decoded, decoded.tasks, tokenizers, fingerprint(run / "decoded" / LINES, run / RUN_FILE))
+    origin = fingerprint(run / "decoded" / LINES, run / RUN_FILE)
+    return DrawnExamples(decoded, decoded.tasks, tokenizers, origin, hearings)
 
 
 class BatchMaker:

@@ -129,16 +129,17 @@ def _encode(run: TrainingRun, decoded: DecodedRecords) -> None:
     if recipe.training.encode == "drawn":
         return
     if recipe.first_steps:
-        _write_examples(out / FIRST, decoded, Tokenizers.load(out / FIRST / "tokenizers"), "examples of few bits")
-    _write_examples(out, decoded, tokenizers, "examples")
+        few = Tokenizers.load(out / FIRST / "tokenizers")
+        _write_examples(out / FIRST, decoded, few, "examples of few bits", recipe)
+    _write_examples(out, decoded, tokenizers, "examples", recipe)
     remove_files(out / "decoded", LINES, "*.npy")
 
 
-def _write_examples(run: Path, decoded: DecodedRecords, tokenizers: Tokenizers, name: str) -> None:
+def _write_examples(run: Path, decoded: DecodedRecords, tokenizers: Tokenizers, name: str, recipe: Recipe) -> None:
     with stage_bar() as bar:
         report = progress_on(bar, name)
         counted = (report(number, len(decoded), {}) or record for number, record in enumerate(decoded, 1))
-        ExampleStore.write(run / "examples/own", encode(counted, tokenizers))
+        ExampleStore.write(run / "examples/own", encode(counted, tokenizers, hearings=recipe.training.hearings))
 
 
 def _is_prepared(run: TrainingRun) -> bool:
@@ -210,7 +211,7 @@ def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe, le
 
     def check(number: int, record: Record) -> None:
         segments = [
-            replace(segment, data=max(segment.texts, key=lambda one: len(text.encode(one)))) if segment.others else segment
+            replace(segment, data=max(segment.versions, key=lambda one: len(text.encode(one)))) if segment.others else segment
             for segment in outline(record, shapes).segments
         ]
         length = len(lay_out_example(Example(tuple(segments), record.task), shapes, text.encode).layout)

@@ -85,7 +85,7 @@ def pretrain(run: Path, rank: int, world: int) -> None:
     if newest_state(run) is None and _has_ended(run, recipe):  # it would begin anew
         return
     tokenizers = Tokenizers.load(run / "tokenizers")
-    store = open_examples(run, tokenizers)
+    store = open_examples(run, tokenizers, recipe.training.hearings)
     if recipe.first_steps:
         _begin_with_few_bits(run, recipe, rank, world, run_fingerprint(recipe, store, tokenizers), tokenizers.vision.spec.bits)
     monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None

@@ -215,3 +215,27 @@ def test_the_last_clip_of_a_video_is_filled_up_with_its_last_frame(frames):
     expected = [*video.data[1:], *[video.data[-1]] * (4 * clips - frames + 1)]
     found = (batch.clips.pixels.flatten(0, 1).movedim(1, -1) * 255).round().byte().numpy()
     np.testing.assert_array_equal(found, np.stack(expected))
+
+
+def test_only_other_hearings_are_misheard_and_only_in_training():
+    """The sound itself, sounds that are made, and what is scored are as they were encoded; a row follows from its seed."""
+    make = Maker(np.random.default_rng(6))
+    given, hearing, said = make.codes(False, 30), make.codes(False, 30), make.codes(True, 30)
+    given = replace(given, others=(hearing.data,))
+    own, other = (placed(Example((given, said), "t").version((number, 0))) for number in (0, 1))
+
+    def codes(packed, seed: int | None) -> torch.Tensor:
+        drawn = (SequenceConfig(), [seed]) if seed is not None else (None, ())
+        batch = collate([[packed]], len(packed.layout), tokenizers(), *drawn)
+        assert torch.equal(batch.code_targets.value[:-1], torch.from_numpy(said.data).long())
+        assert torch.equal(batch.codes.value[31:61], torch.from_numpy(said.data).long())
+        return batch.codes.value[:30]
+
+    as_encoded = lambda segment: torch.from_numpy(segment.data).long()
+    for seed in (None, 1, 2):
+        assert torch.equal(codes(own, seed), as_encoded(given))
+    assert torch.equal(codes(other, None), as_encoded(hearing))
+    first, again, second = (codes(other, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, as_encoded(hearing))

@@ -1,10 +1,11 @@
 """Rates of flips: as they were where nothing grows, and as VideoAR's where they do; exact, and in their distribution."""
 
+import numpy as np
 import pytest
 import torch
 
 from ernest.config.tables import SequenceConfig
-from ernest.data.corruption import draw_flips, flip_rates
+from ernest.data.corruption import MISHEARD, NEAR, draw_flips, flip_rates, misheard, near_codes
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 
 SIZES = ((1, 1), (2, 2), (4, 4))
@@ -75,3 +76,27 @@ def test_growth_stops_where_bits_are_noise():
 def test_rates_that_cannot_be_are_refused(setting, fault):
     with pytest.raises(ValueError, match=fault):
         SequenceConfig(**setting)
+
+
+def test_codes_are_taken_for_those_of_the_nearest_entries():
+    books = torch.randn(3, 40, 5, generator=torch.Generator().manual_seed(1))
+    near = near_codes(books)
+    assert near.shape == (3, 40, NEAR)
+    for level in range(3):
+        for entry in range(40):
+            far = (books[level] - books[level, entry]).square().sum(1)
+            assert near[level, entry].tolist() == far.argsort()[1 : NEAR + 1].tolist()
+    codes = np.random.default_rng(2).integers(0, 40, (60, 3)).astype(np.int16)
+    shares, chosen = [], set()
+    for seed in range(400):
+        heard = misheard(codes, near, np.random.default_rng(seed))
+        assert heard.dtype == codes.dtype
+        assert np.array_equal(heard, misheard(codes, near, np.random.default_rng(seed)))
+        frames, levels = np.nonzero(heard != codes)
+        for frame, level in zip(frames, levels, strict=True):
+            chosen.add(near[level, codes[frame, level]].tolist().index(heard[frame, level]))
+        shares.append(len(frames) / codes.size)
+    assert chosen == set(range(NEAR))
+    assert np.mean(shares) == pytest.approx(MISHEARD / 2, abs=0.03)
+    assert min(shares) < 0.02
+    assert max(shares) > MISHEARD - 0.1

@@ -12,7 +12,7 @@ from ernest.config.tables import SequenceConfig
 from ernest.data.collate import collate
 from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import lay_out_example, tokenise_segments
-from ernest.data.sampler import one_of_texts, plan, row
+from ernest.data.sampler import draw_versions, plan, row
 from ernest.data.store import ExampleStore
 from ernest.sequence.batch import Batch
 from ernest.sequence.groups import lay_out
@@ -165,5 +165,21 @@ def test_one_of_several_texts_is_drawn_each_time(tmp_path):
     assert min(times.values()) > times.total() / 5
     assert set(told("one")) == {"a dogx"}
     rng = np.random.default_rng(3)
-    assert one_of_texts(one.segments, rng) == list(one.segments)
+    assert draw_versions(one.segments, rng) == (0, 0)
     assert rng.random() == np.random.default_rng(3).random()
+
+
+@pytest.mark.parametrize("length", [30, 18])
+def test_a_sound_of_several_lengths_comes_at_each_that_fits(tmp_path, length):
+    """As often at each; where a row has no room for a longer one, the sound itself stands there."""
+    sounds = [np.full((frames, 3), frames, np.int16) for frames in (10, 5, 20)]
+    segments = EncodedSegment("codes", sounds[0], False, others=tuple(sounds[1:])), EncodedSegment("text", "x", True)
+    ExampleStore.write(tmp_path / "own", [Example(segments, "t")])
+    config = replace(CONFIG, rows=200, length=length)
+    rows = drawn(ExampleStore(tmp_path), 0, config)
+    assert all(sum(len(one.layout) for one in row) <= length for row in rows)
+    lengths = Counter(len(one.example.segments[0].data) for one in chain.from_iterable(rows))
+    assert set(lengths) == ({5, 10, 20} if length == 30 else {5, 10})
+    assert min(lengths.values()) > lengths.total() / 5
+    batch = collate(rows, length, tokenizers())
+    assert set(batch.codes.value[:, 0].tolist()) == {*lengths, 32}  # with the ends

@@ -6,6 +6,7 @@ import torch
 
 from ernest.config.media import MediaSpec
 from ernest.data.examples import EncodedSegment, Example, encode
+from ernest.data.hearings import heard_otherwise
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
 from ernest.tokenizers.vision import to_frames
@@ -152,4 +153,20 @@ def test_frames_are_bytes_over_255():
 def test_texts_that_may_stand_for_one_survive(tmp_path):
     segment = EncodedSegment("text", "a cat", True, others=("an animal", "a pet"))
     ExampleStore.write(tmp_path / "store/own", [Example((segment,), "t")])
-    assert ExampleStore(tmp_path / "store")[0].segments[0].texts == ("a cat", "an animal", "a pet")
+    assert ExampleStore(tmp_path / "store")[0].segments[0].versions == ("a cat", "an animal", "a pet")
+
+
+def test_given_sounds_have_other_hearings_and_made_ones_none(tmp_path):
+    """What a sound is by itself does not change for it."""
+    ExampleStore.write(tmp_path / "store/own", encode(records(), tokenizers(), 3, hearings=2))
+    heard = 0
+    for stored, plain, record in zip(ExampleStore(tmp_path / "store"), encode(records(), tokenizers()), records(), strict=True):
+        assert equal(stored, plain)
+        for segment, known in zip(stored.segments, record.segments, strict=True):
+            assert len(segment.others) == (2 if known.kind == "audio" and not known.made else 0)
+            for number, other in enumerate(segment.others, 1):
+                (wanted,) = tokenizers().audio.encode([heard_otherwise(known.data, 8000, number)])
+                np.testing.assert_array_equal(other, wanted)
+                assert other.dtype == np.int16
+                heard += 1
+    assert heard

@@ -1,6 +1,7 @@
 """Batches are the same whoever makes them, and whenever tokenizers run: losses and weights of a training to the bit."""
 
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -19,17 +20,19 @@ from tests.training.test_loop import lines
 from tests.training.test_prepare import EVERYTHING
 
 TASKS = [record.task for record in EVERYTHING]
+HEARINGS = 2
 
 
 def drawn() -> DrawnExamples:
-    return DrawnExamples(EVERYTHING, TASKS, tokenizers(), "these")
+    return DrawnExamples(EVERYTHING, TASKS, tokenizers(), "these", HEARINGS)
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory) -> ExampleStore:
     """The same, encoded before, each alone."""
     folder = tmp_path_factory.mktemp("stored")
-    ExampleStore.write(folder / "own", (example for record in EVERYTHING for example in encode([record], tokenizers())))
+    examples = (encode([record], tokenizers(), hearings=HEARINGS) for record in EVERYTHING)
+    ExampleStore.write(folder / "own", chain.from_iterable(examples))
     return ExampleStore(folder)
 
 
@@ -38,7 +41,7 @@ def told(segment: EncodedSegment):
     data = segment.data
     if segment.form != "text":
         data = data.shape, data.flags.c_contiguous, data.dtype.str, data.tobytes()
-    return replace(segment, data=data)
+    return replace(segment, data=data, others=())
 
 
 def test_examples_are_those_that_were_encoded_before(stored):
@@ -47,6 +50,10 @@ def test_examples_are_those_that_were_encoded_before(stored):
         for example in (drawn()[index], drawn().taken(index), kind(*parts).taken(index)):
             assert list(map(told, example.segments)) == list(map(told, stored[index].segments))
             assert example.task == stored[index].task
+        for version in range(HEARINGS + 1):
+            numbers = tuple(version if segment.form == "codes" and not segment.made else 0 for segment in stored[index].segments)
+            here, there = (store.taken(index, numbers).segments for store in (drawn(), stored))
+            assert list(map(told, here)) == list(map(told, there))
     assert {task: list(found) for task, found in drawn().tasks.items()} == {task: list(f) for task, f in stored.tasks.items()}
 
 
@@ -55,8 +62,11 @@ def test_a_glance_runs_no_tokenizer_and_knows_the_length(stored, monkeypatch):
     monkeypatch.setattr(drawn().tokenizers.audio, "encode", None)
     cut = tokenizers().text.encode
     for index in range(len(stored)):
-        layouts = [lay_out_example(one, tokenizers(), cut).layout for one in (drawn().glance(index), stored[index])]
-        assert np.array_equal(layouts[0].position, layouts[1].position)
+        glance, whole = drawn().glance(index), stored[index]
+        for version in range(HEARINGS + 1):
+            numbers = [min(version, len(segment.others)) for segment in whole.segments]
+            layouts = [lay_out_example(one.version(numbers), tokenizers(), cut).layout for one in (glance, whole)]
+            assert np.array_equal(layouts[0].position, layouts[1].position)
 
 
 def test_rows_hold_examples_that_are_encoded(stored):

@@ -1,6 +1,7 @@
 """From a user's files to examples: each file decoded once, nothing left of what cannot be, and the right things learnt from."""
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from ernest.training import prepare, tokenizer_data
 from ernest.training.frames import draw_frames
 from ernest.training.makers import open_examples
 from ernest.training.prepare import TOLD_FROM, train_on_records
-from ernest.training.run_settings import TrainingRun
+from ernest.training.run_settings import JUDGED_BY, TrainingRun
 from ernest.training.switching import FIRST
 from ernest.training.tokenizer_data import heard_sounds, shown_frames
 from tests.small import CONFIG, tokenizers
@@ -144,8 +145,24 @@ def test_records_that_are_encoded_when_drawn_stay_decoded(folder, decodes, tmp_p
 
 
 @pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize("hearings", [0, 2])
+def test_given_sounds_are_learnt_from_in_other_hearings_too(folder, tmp_path, hearings):
+    """Whenever they are encoded; what judges the run is heard as it is."""
+    for encoded in ("before", "drawn"):
+        settings = replace(TOLD_NOTHING, training=replace(TOLD_NOTHING.training, hearings=hearings, encode=encoded))
+        run = TrainingRun(read_lines(folder), tmp_path / encoded, settings, held_out=read_lines(folder))
+        train_on_records(run)
+        found = open_examples(run.out, Tokenizers.load(run.out / "tokenizers"), hearings)
+        others = {name: [len(one.others) for one in found.glance(int(i)).segments] for name, (i, *_) in found.tasks.items()}
+        assert others.pop("speech→text") == [hearings, 0, 0]
+        assert not any(chain.from_iterable(others.values()))
+        judges = ExampleStore(run.out / JUDGED_BY)
+        assert not any(one.others for i in range(len(judges)) for one in judges.glance(i).segments)
+
+
+@pytest.mark.usefixtures("no_training")
 def test_a_run_that_was_cut_goes_on_from_its_last_stage(folder, decodes, tmp_path, monkeypatch):
-    def cut(*_):
+    def cut(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(prepare, "encode", cut)
@@ -165,7 +182,7 @@ def test_tokenizers_that_are_trained_are_not_trained_again(folder, tmp_path, mon
     """Cut before they are written, a run goes on from the states that they kept, and ends as the unbroken one."""
     train_on_records(TrainingRun(read_lines(folder), tmp_path / "whole", TOLD_NOTHING))
 
-    def cut(*_):
+    def cut(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
