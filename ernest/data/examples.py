@@ -67,10 +67,9 @@ def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256, 
 
 def _with_hearings(segments: Sequence[Segment], tokenizers: Tokenizers, hearings: int) -> Iterator[EncodedSegment]:
     """Encoded segments, of which given sounds have others: other hearings, whose encoding leaves their own as it is."""
-    numbers = range(1, hearings + 1)
-    others = iter(_codes([hear(one, number, tokenizers) for one in segments if is_heard(one) for number in numbers], tokenizers))
     for segment, one in zip(segments, encode_segments(segments, tokenizers), strict=True):
-        yield replace(one, others=tuple(islice(others, hearings))) if is_heard(segment) else one
+        heard = [hear(segment, number, tokenizers) for number in range(1, hearings + 1)] if is_heard(segment) else []
+        yield replace(one, others=tuple(_codes(heard, tokenizers))) if heard else one
 
 
 def encode_segments(segments: Sequence[Segment], tokenizers: Tokenizers) -> tuple[EncodedSegment, ...]:
