@@ -1,8 +1,7 @@
 """Batch normalisation with the activation behind it as one compiled kernel each way, for trainings on a CPU.
 
 It is the twin of `nn.BatchNorm2d` and an activation, which do the work everywhere else and say what is right. In a training of
-PP-LCNet in float32 they take half the time, nearly all of it for passes over memory: five of a map forward and as many back, and
-two here. Nothing but the convolution's map is kept for the way back.
+PP-LCNet these wait for memory: here two passes over a map each way do, and of what they make nothing is kept for the way back.
 """
 
 import ctypes
@@ -43,7 +42,8 @@ def _fits(x: Tensor, norm: nn.Module, activation: nn.Module | None) -> bool:
     return (
         type(norm) is nn.BatchNorm2d
         and norm.training
-        and None not in (norm.weight, norm.running_mean, norm.momentum)
+        and all(one is not None for one in (norm.weight, norm.running_mean, norm.momentum))
+        and norm.weight.dtype == torch.float32
         and (type(activation) if activation else None) in ACTIVATIONS
         and x.is_cpu
         and x.dtype in (torch.float32, torch.bfloat16)

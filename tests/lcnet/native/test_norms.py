@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from copy import deepcopy
 
@@ -157,6 +158,34 @@ def test_lesser_instruction_sets_say_the_same(instructions: str, monkeypatch: py
 def test_without_a_compiler_the_modules_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(norms, "_library", lambda: None)
     x, y_grad, norm = torch.randn(5, 24, 7, 7), torch.randn(5, 24, 7, 7), drawn(24, 2)
+    plain = taken(x, y_grad, deepcopy(norm), nn.Hardswish())
+    with fused_norms():
+        found = taken(x, y_grad, deepcopy(norm), nn.Hardswish())
+    assert all(torch.equal(one, other) for one, other in zip(plain, found, strict=True))
+
+
+def test_several_threads_at_once_do_not_meet_in_the_team() -> None:
+    """Forward and back are other code and share the threads."""
+    x, y_grad, norm = torch.randn(64, 32, 16, 16), torch.randn(64, 32, 16, 16), drawn(32, 1)
+    y_grad = y_grad.contiguous(memory_format=torch.channels_last)
+    before = torch.get_num_threads()
+
+    def run(kind: int) -> list[Tensor]:
+        with fused_norms():
+            return [taken(x, y_grad, deepcopy(norm), ACTIVATIONS[kind % 3]())[1] for _ in range(10)]
+
+    try:
+        torch.set_num_threads(3)
+        right = [run(kind)[0] for kind in range(3)]
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(run, range(6)))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, right[kind % 3]) for kind, some in enumerate(found) for one in some)
+
+
+def test_weights_of_sixteen_bits_are_left_to_the_modules() -> None:
+    x, y_grad, norm = torch.randn(5, 24, 7, 7).bfloat16(), torch.randn(5, 24, 7, 7).bfloat16(), drawn(24, 2).bfloat16()
     plain = taken(x, y_grad, deepcopy(norm), nn.Hardswish())
     with fused_norms():
         found = taken(x, y_grad, deepcopy(norm), nn.Hardswish())

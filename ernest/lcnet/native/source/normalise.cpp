@@ -1,5 +1,5 @@
-// Batch normalisation with the activation behind it, in training: two passes over a map each way, where PyTorch takes five forward
-// and as many back. Called by ernest/lcnet/native/norms.py.
+// Batch normalisation with the activation behind it, in training: two passes over a map each way, where PyTorch takes a pass more
+// and writes what lies between. Called by ernest/lcnet/native/norms.py.
 //
 // A map is a matrix [rows, channels]: channels lie innermost, and a row is a place of a picture. It is cut into blocks of rows by
 // its shape alone, and what is found in them is put together in their order: any number of threads gives the same bits.
@@ -30,6 +30,7 @@ INLINE void put(float* to, Vector value) { store(to, value); }
 INLINE void put(Brain* to, Vector value) {
   for (int lane = 0; lane < LANES; lane++) to[lane] = brain(value[lane]);
 }
+
 // A register of columns: all lanes, or the first few of them and zeros.
 struct Whole {
   template <class T> INLINE_MEMBER Vector take(const T* from) const { return load(from); }
@@ -113,9 +114,9 @@ static Team& team(int threads) {
   if (!found) found = new Team(threads);
   return *found;
 }
-// task(block) for all of them; who finds the team at work does all alone.
+// task(block) for all of them; who finds a team at work does all alone.
+static std::mutex busy;
 template <class Task> static void for_blocks(int threads, int64_t blocks, Task&& task) {
-  static std::mutex busy;
   std::unique_lock<std::mutex> mine(busy, std::defer_lock);
   if (threads <= 1 || blocks == 1 || blocks >= 1 << 20 || !mine.try_lock()) {
     for (int64_t block = 0; block < blocks; block++) task(block);
