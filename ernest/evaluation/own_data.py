@@ -148,7 +148,7 @@ def _answers(engine: Engine, examples: Sequence[Example]) -> tuple[dict[str, set
     for prompt, answer in filter(None, map(_question, examples)):
         if answer.form == "text":
             prompts.setdefault(_name(prompt), prompt)
-            right.setdefault(_name(prompt), set()).update(answer.texts)
+            right.setdefault(_name(prompt), set()).update(answer.versions)
     return right, dict(zip(prompts, engine.texts(list(prompts.values())), strict=True)) if prompts else {}
 
 
@@ -168,8 +168,8 @@ def _samples(engine: Engine, examples: Sequence[Example], answers: dict[str, str
             heard = [torch.from_numpy(segment.data).long() for segment in prompt if segment.form == "codes"]
             wave = engine.play(heard[-1:])[0] if heard else None
             answer = answers.get(_name(prompt), "")
-            note = "" if answer in right.texts else f"in truth: {right.data}"
-            yield Sample("read", words, answer, pixels, wave, correct=answer in right.texts, note=note, sample_rate=rate)
+            note = "" if answer in right.versions else f"in truth: {right.data}"
+            yield Sample("read", words, answer, pixels, wave, correct=answer in right.versions, note=note, sample_rate=rate)
         elif right.form == "latent":
             make = engine.videos if right.video else engine.pictures
             yield Sample("drawn", words, pixels=make([prompt], seed=seed)[0])
