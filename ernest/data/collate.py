@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -130,11 +130,7 @@ class _Content:
         """Those of a sound; in training, of another hearing of it, some are misheard."""
         if draws is None or not segment.other:
             return segment.data
-        return misheard(segment.data, self.near_codes, draws.codes)
-
-    @cached_property
-    def near_codes(self) -> np.ndarray:
-        return near_codes(self.tokenizers.audio.quantiser.codebooks)
+        return misheard(segment.data, near_codes(self.tokenizers.audio.quantiser.codebooks), draws.codes)
 
     def _add_cells(self, offset: int, layout: Layout, segments: Sequence[EncodedSegment], draws: RowCorruption | None) -> None:
         quantiser = self.tokenizers.vision.quantiser

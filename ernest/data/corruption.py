@@ -5,6 +5,7 @@ Every draw comes from a generator of its row, so that a row is corrupted alike w
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -42,9 +43,10 @@ class RowCorruption:
         return torch.from_numpy(np.append(drawn, False))
 
 
+@lru_cache(maxsize=1)
 def near_codes(codebooks: Tensor) -> np.ndarray:
     """The `NEAR` nearest others of each entry of codebooks `[levels, entries, latent]`: int `[levels, entries, NEAR]`, or all
-    others where there are fewer."""
+    others where there are fewer. Found once for codebooks, which do not move while a model learns from their codes."""
     return torch.cdist(codebooks, codebooks).argsort(2)[:, :, 1 : NEAR + 1].cpu().numpy()
 
 

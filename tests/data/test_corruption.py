@@ -81,6 +81,7 @@ def test_rates_that_cannot_be_are_refused(setting, fault):
 def test_codes_are_taken_for_those_of_the_nearest_entries():
     books = torch.randn(3, 40, 5, generator=torch.Generator().manual_seed(1))
     near = near_codes(books)
+    assert near_codes(books) is near, "found anew for every batch"
     assert near.shape == (3, 40, NEAR)
     for level in range(3):
         for entry in range(40):
